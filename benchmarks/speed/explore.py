@@ -13,6 +13,9 @@ The figures are medians and minima over the rounds; the ratios are those of the 
 layer, in turns over the same photographs (``--photographs DIR``, without which the section is left
 out); see ``benchmarks/speed/top_patches.py``. The target is the ratio.
 
+``page``: how long `decaf explore` takes for a page of the same folder's photographs, how large the
+page is, and how fast its maps move; see ``benchmarks/speed/explore_page.py``.
+
 ``--only`` takes some of the sections, and ``--rows`` fewer rows. The result goes to ``--json`` (and
 as Markdown beside it), and as a table to the terminal.
 """
@@ -30,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from explore_page import evenly_spaced, measure_page, page_table
 from machine import describe, described, parser_of, say, table_row, tell
 from top_patches import find_photographs, measure_top_patches, top_patches_table
 
@@ -88,20 +92,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100_000, help="of search (default: 100000)")
     parser.add_argument("--dimensions", type=int, default=4096, help="(default: 4096)")
     parser.add_argument("--rounds", type=int, default=20, help="queries of each (default: 20)")
-    parser.add_argument("--photographs", type=Path, metavar="DIR", help="of top-patches")
-    parser.add_argument("--images", type=int, default=300, help="photographs (default: 300)")
+    parser.add_argument(
+        "--photographs", type=Path, metavar="DIR", help="of top-patches and of page"
+    )
+    parser.add_argument("--images", type=int, default=300, help="of top-patches (default: 300)")
     parser.add_argument("--passes", type=int, default=3, help="of top-patches (default: 3)")
+    parser.add_argument("--page-images", type=int, default=5000, help="of page (default: 5000)")
+    parser.add_argument(
+        "--points", type=int, default=50_000, help="of page, made up (default: 50000)"
+    )
     args = parser.parse_args()
-    if args.photographs is None and "top-patches" in (args.only or ()):
-        parser.error("top-patches needs --photographs DIR")
+    for name in NEED_PHOTOGRAPHS & set(args.only or ()):
+        if args.photographs is None:
+            parser.error(f"{name} needs --photographs DIR")
     return args
 
 
 def _sections(args: argparse.Namespace) -> list[str]:
     if args.only is not None:
         return list(args.only)
-    needless = {"top-patches"} if args.photographs is None else set()
-    return [name for name in SECTIONS if name not in needless]
+    left_out = NEED_PHOTOGRAPHS if args.photographs is None else set()
+    return [name for name in SECTIONS if name not in left_out]
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -109,6 +120,7 @@ def _command(args: argparse.Namespace) -> str:
     words += [f"--rows {args.rows}", f"--dimensions {args.dimensions}", f"--rounds {args.rounds}"]
     if args.photographs is not None:
         words += [f"--photographs PHOTOGRAPHS --images {args.images} --passes {args.passes}"]
+        words += [f"--page-images {args.page_images} --points {args.points}"]
     return " ".join(words)
 
 
@@ -237,10 +249,24 @@ def _top_patches_lines(figures: dict[str, Any]) -> list[str]:
     return [*top_patches_table(figures["layers"]).splitlines(), target]
 
 
+def page(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure how pages are made and move.
+
+    Parameters
+    ----------
+    args : Namespace
+    """
+    photographs = evenly_spaced(find_photographs(args.photographs), args.page_images)
+    args.page_images = len(photographs)
+    return measure_page(photographs, args.points)
+
+
 SECTIONS = {
     "search": Section(search, _search_table),
     "top-patches": Section(top_patches, _top_patches_lines),
+    "page": Section(page, lambda figures: page_table(figures).splitlines()),
 }
+NEED_PHOTOGRAPHS = {"top-patches", "page"}
 
 
 if __name__ == "__main__":

@@ -73,7 +73,10 @@ FILES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "speed.explore": (
         "--photographs DIR",
         "explore",
-        ("--only search", "--rows 9", "--dimensions 9", "--rounds 1", "--images 9", "--passes 1"),
+        (
+            *("--only search", "--rows 9", "--dimensions 9", "--rounds 1", "--images 9"),
+            *("--passes 1", "--page-images 9", "--points 9"),
+        ),
     ),
     "speed.extraction": (
         "DIR --memory --peer-python python",
@@ -93,6 +96,7 @@ FILES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "streaming_heads",
         ("--rows 9000", "--classes 9", "--dim 9", "--C 1", "--contenders svm"),
     ),
+    "speed.explore_page": ("DIR", "explore_page", ("--images 9", "--points 9")),
     "speed.top_patches": ("DIR", "top_patches", ("--images 9", "--rounds 1")),
     "speed.training": (
         "DIR",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,29 @@ def test_alike_images_lie_together_and_bad_ones_have_no_place(file: Path) -> Non
         np.testing.assert_array_equal(again.xy, found.xy)
         assert found.settings["method"] == MapSettings().chosen
         assert found.settings["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "package"), [("opentsne", "openTSNE"), ("umap", "umap"), ("tsne", ""), ("pca", "")]
+)
+def test_each_method_places_alike_images_together(
+    file: Path, method: Any, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if package:
+        with monkeypatch.context() as patch:
+            patch.setattr(module.importlib.util, "find_spec", lambda name: None)
+            told = rf"`method` '{method}' needs {package}: pip install 'decaf-features\[maps\]'"
+            with pytest.raises(SettingError, match=told):
+                MapSettings(method=method)
+            assert MapSettings().chosen == "tsne"
+        pytest.importorskip(package)
+    with decaf.open_features(file) as features:
+        found = make_map(features, "fc6", method=method, seed=3)
+        again = make_map(features, "fc6", method=method, seed=3)
+    nearest = NearestNeighbors(n_neighbors=4).fit(found.xy).kneighbors(return_distance=False)
+    assert (found.rows[nearest] % 3 == found.rows[:, None] % 3).mean() > 0.95
+    np.testing.assert_array_equal(again.xy, found.xy)
+    assert (found.settings["method"], found.settings["seed"]) == (method, 3)
 
 
 def test_trust_is_the_share_of_neighbours_kept(file: Path) -> None:

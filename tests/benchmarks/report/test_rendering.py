@@ -350,6 +350,49 @@ def test_text_stands_out_from_what_is_behind_it(place: int) -> None:
         assert _contrast(colours["ink"], "#" + "".join(f"{part:02x}" for part in mixed)) >= 4.5
 
 
+# What of linear red, green and blue reaches a reader who lacks one kind of cone (Machado et al., "A
+# physiologically-based model for simulation of color vision deficiency", 2009, severity 1).
+EYES = {
+    "usual": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]  # of sRGB
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
+def test_colours_of_classes_stay_apart_for_every_eye(place: int) -> None:
+    """Colours that are ten apart in L*a*b* (CIE 1976) are told from each other at a glance."""
+    style = (STYLE_SHEETS / "chart.css").read_text(encoding="utf-8").split("@media")[place]
+    colours = dict(re.findall(r"--([\w-]+):([^;]+);", style))
+    hues = [colours[f"c{k}"] for k in range(8)]
+    for hue in hues:
+        assert min(_contrast(hue, colours[behind]) for behind in ("paper", "panel")) >= 3
+    shares = np.array([[int(hue[k : k + 2], 16) / 255 for k in (1, 3, 5)] for hue in hues])
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    for matrix in EYES.values():
+        seen = (linear @ np.transpose(matrix)).clip(0, 1)
+        xyz = seen @ np.transpose(XYZ) / np.sum(XYZ, axis=1)
+        f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+        x, y, z = f.T
+        lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+        apart = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1e3 * np.eye(8)
+        assert apart.min() > 10
+
+
 @pytest.mark.parametrize(
     ("sources", "across"),
     [(["", "", "", "A", "A", "A"], 3), ([""] * 4, 2), (["", "A", "B"], 3), ([""] * 7, 3)],

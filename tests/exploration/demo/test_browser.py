@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import decaf
-from browsers import CHROMIUM, needs_chromium
+from browsers import needs_chromium
 from decaf.backbone.model import Backbone
 from decaf.backbone.weights.state import Weights
 
@@ -96,17 +96,6 @@ def address(
     yield addresses.get(timeout=60)
     stop.set()
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-    with playwright.sync_playwright() as engine:
-        started = engine.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *camera]
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=[390, 1280])

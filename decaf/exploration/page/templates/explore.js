@@ -789,7 +789,7 @@ for (const each of document.querySelectorAll("input[name=mode]")) {
 
 // ---- Lists.
 
-const percentOf = (i) => `${percent[i]} %`;
+const percentOf = (i) => `${percent[i]}\u00a0%`;
 const lists = {
   copies: [data.copies, ([a, b, cosine, kind]) => {
     const same = `${kind}, cosine ${cosine.toFixed(3)}`;
