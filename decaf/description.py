@@ -125,6 +125,7 @@ def _head(where: str) -> dict[str, Any]:
         "gives": "scores" if head.calibration is None else "probabilities",
         "classes": len(head.class_names),
         "class_names": list(head.class_names),
+        "written_by": f"decaf {head.decaf_version}",
         "images": head.report.get("images"),
         "accuracy": estimate.get("accuracy") if isinstance(estimate, dict) else None,
     }
