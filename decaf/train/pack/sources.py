@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.draws import draw_share
+from decaf.images.listing.groups import is_table
 from decaf.images.listing.names import refuse_long, some_of
 from decaf.runtime.names import name_text, slashed
 from decaf.runtime.wording import counted
@@ -118,7 +120,8 @@ def read_parts(
     source, val, devkit
         As in `find_source`.
     listing : ListingSettings
-        The groups are of the training images.
+        Groups that are a sequence are of the training images; others are of the images that
+        `source` has for validation too, and a table is of those of `val`, where it knows any.
     held_out : sequence of str
         The splits of `source` to take beside train where there is no `val`: the first of them that
         is there.
@@ -174,8 +177,11 @@ def _parts(
     splits = images.splits or ()
     if splits and "train" not in splits:
         raise InputError(f"{shown}: no folder 'train' in it, nor images of this split otherwise")
+    by_image = groups is not None and not isinstance(groups, (str, bytes, os.PathLike))
+    if groups is not None and not by_image:
+        images = images.in_groups(groups)
     train = _with_classes(images.part("train" if splits else None), shown)
-    parts = {"train": train if groups is None else train.in_groups(groups)}
+    parts = {"train": train.in_groups(groups) if by_image else train}
     for split in held_out:
         if (split, "") in images.empty_folders:
             raise InputError(
@@ -206,7 +212,12 @@ def _read_val(val: Any, listing: ListingSettings) -> ImageList:
             f"kit, `devkit='{ilsvrc.DEVKIT_NAME}'`"
         )
     split = next((name for name in ("val", "test") if name in (images.splits or ())), None)
-    return _with_classes(images.part(split), shown)
+    part = _with_classes(images.part(split), shown)
+    # Paths below another source may be alike by chance.
+    if isinstance(listing.groups, (str, bytes, os.PathLike)) and is_table(listing.groups):
+        with suppress(InputError):  # of a table of training images alone
+            part = part.in_groups(listing.groups)
+    return part
 
 
 def _with_classes(images: ImageList, shown: str) -> ImageList:
