@@ -198,6 +198,14 @@ def _image(where: str) -> dict[str, Any]:
     }
 
 
+def _hdf5(where: str) -> dict[str, Any]:
+    from decaf.images.listing.arrays import open_any_hdf5
+
+    # What it is stands in a part of the file that may be gone.
+    with open_any_hdf5(os.fsencode(where)):
+        return {}
+
+
 def _array(where: str) -> dict[str, Any]:
     from decaf.images.listing.arrays import npy_header
 
@@ -242,5 +250,6 @@ _FACTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "run": _run,
     "image": _image,
     "array": _array,
+    "hdf5": _hdf5,
     "onnx": _onnx,
 }
