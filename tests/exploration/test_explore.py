@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import json
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,14 @@ from PIL import Image
 import decaf
 import systems
 from decaf.cli.main import main
-from decaf.errors import HeadError, InputError, OutputError, SettingError
+from decaf.errors import (
+    DiskError,
+    HeadError,
+    InputError,
+    OutputError,
+    SettingError,
+    Stopped,
+)
 from decaf.exploration import unit_patches
 from decaf.exploration.head_findings import head_findings
 from decaf.heads import FeatureIdentity, LogisticRegression, load_head, save_head
@@ -379,3 +389,28 @@ def test_a_folder_is_extracted_first(
     for unit, uris in head["patches"].items():
         assert len(uris) == len(head["examples"][unit])
         assert all(uri.startswith("data:image/jpeg;base64,") for uri in uris)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_said_to_be_kept_is_kept(
+    made: Path, tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"weights": "random:0:alexnet-64", "layers": ["fc6"], "workers": 0}
+    if kept:
+        asked["keep_features"] = tmp_path / "kept.h5"
+    out, stop = tmp_path / "page.html", threading.Event()
+    stop.set()
+    with pytest.raises(Stopped) as stopped:
+        decaf.explore(tmp_path / "images", out, stop=stop, **asked)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskError) as failed:
+        decaf.explore(tmp_path / "images", out, **asked)
+    for error in (stopped.value, failed.value):
+        text = str(error)
+        assert ("decaf-explore" in text) is False
+        assert ("`keep_features`" in text) != kept
+        assert ("kept.h5.parts" in text) == kept
