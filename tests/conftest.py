@@ -14,6 +14,13 @@ from hypothesis import HealthCheck, settings
 
 import decaf
 import systems
+from decaf.runtime.cores import available_cores
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Processes side by side share the cores, before torch is imported here and in what tests
+    # start: threads that wait for one which has no core keep theirs from the others.
+    cores = max(1, available_cores() // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 pytest_plugins = ["training_fixtures"]
 if os.environ.get("DECAF_TEST_FAKE_WINDOWS") and not systems.WINDOWS:

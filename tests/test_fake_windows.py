@@ -85,6 +85,7 @@ if len(sys.argv) == 1:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or systems.WINDOWS, reason="it is faked on Linux")
 def test_what_windows_has_not_is_hidden_from_us_and_our_children() -> None:
     command = [sys.executable, FAKE, "-c", CODE]

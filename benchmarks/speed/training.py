@@ -13,9 +13,9 @@ answered, on a GPU where there is one and else on the CPU:
 - the whole loop, fed from the pack: which share of the bare step's speed it reaches, and from that
   the hours that 90 epochs of ImageNet's 1,281,167 images take.
 
-What is compared takes turns, and ratios are taken round by round, so that they hold when the
-machine's speed drifts. The result goes to ``--json`` (and as Markdown beside it), and as a table to
-the terminal.
+Freed memory is kept for all of them, as `decaf train` keeps it. What is compared takes turns, and
+ratios are taken round by round, so that they hold when the machine's speed drifts. The result goes
+to ``--json`` (and as Markdown beside it), and as a table to the terminal.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from steps import BareStep, seconds_of, spread
 
 from decaf.runtime.cores import available_cores
 from decaf.runtime.device import choose_device
+from decaf.runtime.memory import keep_freed_memory
 from decaf.runtime.processes import World
 from decaf.train.augment import Normaliser
 from decaf.train.feed import Batch, Feed
@@ -58,6 +59,7 @@ PASSES = 3
 
 def main() -> None:
     args = _arguments()
+    keep_freed_memory()
     photographs = jpeg_files(args.photographs)[: args.images]
     args.images = len(photographs)
     if len(photographs) < args.batch_size:

@@ -206,6 +206,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(junk=JSON)
 def test_junk_is_refused_as_a_setting(junk):
     with pytest.raises(SettingError):

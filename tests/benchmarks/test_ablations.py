@@ -48,6 +48,7 @@ def cifar(tmp_path: Path) -> Path:
     return tmp_path / "cifar"
 
 
+@pytest.mark.slow
 def test_relu_and_tanh_from_a_folder_of_png(
     script: Script, cifar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

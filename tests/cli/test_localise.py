@@ -55,6 +55,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_boxes_are_learnt_and_their_errors_printed(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -364,6 +364,7 @@ def test_five_thousand_images_stay_under_sixty_megabytes(tmp_path: Path) -> None
     assert 500 * len(sheet) < 60e6
 
 
+@pytest.mark.slow
 def test_a_folder_is_extracted_first(
     folder: Path, tmp_path: Path, weights: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

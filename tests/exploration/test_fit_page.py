@@ -35,6 +35,7 @@ def test_reliability_by_hand() -> None:
     assert reliability([1.0, 0.0], [True, False]).counts[[0, 9]].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_report_says(fitted: Fitted, tmp_path: Path) -> None:
     out = decaf.write_fit_page(fitted, tmp_path / "fit.html")
     html, estimate = out.read_text(encoding="utf-8"), fitted.report.estimate

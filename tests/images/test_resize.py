@@ -59,6 +59,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported_and_can_be_afterwards() -> None:
     there, imported = json.loads(run(ALONE))
     assert there or imported  # where it cannot be had torch is imported

@@ -154,6 +154,7 @@ def test_processes_of_torchrun_cannot_share_it(monkeypatch: pytest.MonkeyPatch) 
         pass
 
 
+@pytest.mark.slow
 def test_doctor_tells_of_it(apple_gpu: Spoiler, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out

@@ -421,6 +421,7 @@ def test_a_worker_of_another_run_is_refused(shards: Path, extract: Extract, tmp_
         folder.read_run()
 
 
+@pytest.mark.slow
 def test_a_part_set_is_fitted_answered_and_shown_as_a_feature_file_is(
     extract: Extract, tmp_path: Path
 ) -> None:

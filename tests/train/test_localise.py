@@ -54,6 +54,7 @@ def localiser(squares: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_rectangles_are_found_on_images_held_out(localiser: Path) -> None:
     report = load_localiser(localiser).report
     assert report["held_out"] == 48
@@ -88,6 +89,7 @@ def test_a_localiser_of_other_weights_is_refused(localiser: Path, squares: Path)
         load_localiser(localiser).predict(squares / "photographs", weights="random:1:alexnet-64")
 
 
+@pytest.mark.slow
 def test_each_class_may_have_boxes_of_its_own(squares: Path) -> None:
     settings = LocaliserSettings(layer="fc6", hidden=0, epochs=1, per_class=True, held_out=0)
     made = localise(squares / "photographs", squares / "boxes.csv", weights=WEIGHTS,
@@ -98,6 +100,7 @@ def test_each_class_may_have_boxes_of_its_own(squares: Path) -> None:
     assert found.relative.shape == (COUNT // 2, 2, 4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_boxes(squares: Path) -> None:
     settings = LocaliserSettings(layer="fc6", hidden=16, epochs=2, held_out=0, seed=3)
 

@@ -131,6 +131,7 @@ def test_the_gap_of_every_pass_holds(loss: str) -> None:
         assert passes[-1].gaps[place] == solution.gap <= 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["multinomial", "squared_hinge"])
 def test_blocks_and_fellow_Cs_change_nothing_but_rounding(loss: str) -> None:
     X, codes = made(*SHAPES["tall"])

@@ -64,6 +64,7 @@ def test_the_network_has_four_layers_with_weights_of_the_right_size() -> None:
             assert not conv.bias.any()
 
 
+@pytest.mark.slow
 def test_a_run_learns_ends_at_the_target_and_repeats() -> None:
     pixels, labels = two_classes()
     curve, again = (error_curve(pixels, labels, "relu", 0.01, seed=3, epochs=50) for _ in range(2))

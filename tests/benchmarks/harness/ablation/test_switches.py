@@ -93,6 +93,7 @@ def test_an_unknown_switch() -> None:
         SwitchSettings(Path("x"), switches=("lrn", "batch"))
 
 
+@pytest.mark.slow
 def test_trains_through_the_front_door_and_keeps_every_run(
     tmp_path: Path, photographs: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
