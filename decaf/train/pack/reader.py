@@ -427,16 +427,15 @@ class PackSplit:
         ------
         IndexError
         PackError
-            Where it has been damaged: the first image that is asked for of a block has the block
-            compared with its SHA-256.
+            Where it is damaged: a block is compared with its SHA-256 when its first image is read.
         """
-        start, stop = self._bytes_of(self._place(index))
+        index = self._place(index)
+        start, stop = self._bytes_of(index)
         for number in range(start // schema.BLOCK_BYTES, (stop - 1) // schema.BLOCK_BYTES + 1):
             if number not in self._checked:
                 self._check_block(number)
-        raw = self.raw
-        if raw is not None:
-            return np.array(raw[self._place(index)])
+        if (raw := self.raw) is not None:
+            return np.array(raw[index])
         from decaf.images.decoding.decode import decode
 
         try:

@@ -120,11 +120,10 @@ def read_parts(
     source, val, devkit
         As in `find_source`.
     listing : ListingSettings
-        Groups that are a sequence are of the training images; others are of the images that
-        `source` has for validation too, and a table is of those of `val`, where it knows any.
+        Groups in a sequence are of the training images; others of those of `source` for validation
+        too, and those of a table of `val`, where it knows any.
     held_out : sequence of str
-        The splits of `source` to take beside train where there is no `val`: the first of them that
-        is there.
+        Splits of `source`, of which the first that is there is taken where there is no `val`.
 
     Returns
     -------
@@ -177,11 +176,10 @@ def _parts(
     splits = images.splits or ()
     if splits and "train" not in splits:
         raise InputError(f"{shown}: no folder 'train' in it, nor images of this split otherwise")
-    by_image = groups is not None and not isinstance(groups, (str, bytes, os.PathLike))
-    if groups is not None and not by_image:
-        images = images.in_groups(groups)
+    if isinstance(groups, (str, bytes, os.PathLike)):
+        images, groups = images.in_groups(groups), None
     train = _with_classes(images.part("train" if splits else None), shown)
-    parts = {"train": train.in_groups(groups) if by_image else train}
+    parts = {"train": train if groups is None else train.in_groups(groups)}
     for split in held_out:
         if (split, "") in images.empty_folders:
             raise InputError(
@@ -213,9 +211,9 @@ def _read_val(val: Any, listing: ListingSettings) -> ImageList:
         )
     split = next((name for name in ("val", "test") if name in (images.splits or ())), None)
     part = _with_classes(images.part(split), shown)
-    # Paths below another source may be alike by chance.
+    # Paths below another source may be alike by chance; a table may know training images alone.
     if isinstance(listing.groups, (str, bytes, os.PathLike)) and is_table(listing.groups):
-        with suppress(InputError):  # of a table of training images alone
+        with suppress(InputError):
             part = part.in_groups(listing.groups)
     return part
 
