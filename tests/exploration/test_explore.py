@@ -298,8 +298,16 @@ def test_what_cannot_be_explored_is_said(made: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="give another `keep_features`, or `overwrite=True`"):
         explore(tmp_path / "images", tmp_path / "p.html", keep_features=made, weights="random:0")
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="not a page of HTML"):
+    with pytest.raises(OutputError, match="not a page of decaf's"):
         explore(made, tmp_path / "notes.txt")
+    (tmp_path / "index.html").write_text("<!DOCTYPE html>\n<html><title>mine</title></html>\n")
+    with pytest.raises(
+        OutputError, match=r"index\.html: exists and is a page of HTML of another p"
+    ):
+        explore(made, tmp_path / "index.html")
+    assert "mine" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    explore(made, tmp_path / "p.html")
+    explore(made, tmp_path / "p.html")  # a page of decaf's is made anew
     with pytest.raises(SettingError, match="`layers` fc7, fc7: a layer is named twice"):
         explore(made, tmp_path / "p.html", layers=("fc7", "fc7"))
     both = tmp_path / "both.html"
