@@ -143,13 +143,13 @@ def some_annotated(source: Path, target: Path, annotations: str, most: int) -> N
 
 def photographs(data: Path, here: Path) -> None:
     for species in ("dog", "elephant", "giraffe", "horse"):
-        some_of(data / "pacs-mini/photo" / species, here / "pacs/photo" / species, 8)
+        some_of(data / "pacs-mini/photo" / species, here / "pacs/photo" / species, 5)
     # CUB-200-2011 in its layout: the list of images, and the box of each.
     birds = here / "CUB_200_2011"
     names = []
     for number, species in enumerate(("giraffe", "house", "person")):
         folder = f"{number + 1:03}.{species}"
-        some_of(data / "pacs-mini/photo" / species, birds / "images" / folder, 8)
+        some_of(data / "pacs-mini/photo" / species, birds / "images" / folder, 6)
         names += [f"{folder}/{path.name}" for path in sorted((birds / "images" / folder).iterdir())]
     boxes = [f"{1 + at} {20 + at}.0 30.0 150.0 120.0\n" for at in range(len(names))]
     (birds / "images.txt").write_text("".join(f"{1 + at} {x}\n" for at, x in enumerate(names)))
@@ -175,13 +175,13 @@ def objects(data: Path, here: Path) -> None:
 
 
 def training_images(data: Path, here: Path) -> None:
-    for split, most in (("train", 12), ("val", 4)):
+    for split, most in (("train", 8), ("val", 2)):
         for source in sorted((data / "imagenette-mini" / split).iterdir()):
             some_of(source, here / "imagenette" / split / source.name, most)
     source, target = data / "tiny-imagenet-mini", here / "tiny-imagenet-200"
     some_annotated(source / "val", target / "val", "val_annotations.txt", 40)
     for folder in sorted((source / "train").iterdir()):
-        some_annotated(folder, target / "train" / folder.name, f"{folder.name}_boxes.txt", 6)
+        some_annotated(folder, target / "train" / folder.name, f"{folder.name}_boxes.txt", 4)
     for name in ("wnids.txt", "words.txt"):
         shutil.copy(source / name, target)
 
@@ -250,8 +250,8 @@ def test_the_job_of_slurm_is_queued_again_only_where_its_time_was_over(
         for block in blocks_of(ROOT / "docs/tutorials/4-cluster.md")
         if block.marker == "file train.sbatch"
     )
-    (tmp_path / "decaf/bin").mkdir(parents=True)
-    (tmp_path / "decaf/bin/activate").touch()
+    (tmp_path / "decaf-env/bin").mkdir(parents=True)
+    (tmp_path / "decaf-env/bin/activate").touch()
     # Slurm's programs: the one runs until it is told to end, or ends at once; the other tells.
     wait = f"trap 'exit {ends_with}' TERM; kill -TERM $PPID; while :; do sleep 0.05; done"
     programs = {
