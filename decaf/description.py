@@ -125,6 +125,7 @@ def _head(where: str) -> dict[str, Any]:
         "gives": "scores" if head.calibration is None else "probabilities",
         "classes": len(head.class_names),
         "class_names": list(head.class_names),
+        "written_by": f"decaf {head.decaf_version}",
         "images": head.report.get("images"),
         "accuracy": estimate.get("accuracy") if isinstance(estimate, dict) else None,
     }
@@ -197,6 +198,14 @@ def _image(where: str) -> dict[str, Any]:
     }
 
 
+def _hdf5(where: str) -> dict[str, Any]:
+    from decaf.images.listing.arrays import open_any_hdf5
+
+    # What it is stands in a part of the file that may be gone.
+    with open_any_hdf5(os.fsencode(where)):
+        return {}
+
+
 def _array(where: str) -> dict[str, Any]:
     from decaf.images.listing.arrays import npy_header
 
@@ -241,5 +250,6 @@ _FACTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "run": _run,
     "image": _image,
     "array": _array,
+    "hdf5": _hdf5,
     "onnx": _onnx,
 }

@@ -64,6 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("f.h5", {"kind": "features", "noun": "a feature file", "rows": 12}),
         ("a.head", {"kind": "head", "estimator": "LogisticRegression", "layer": "fc6"}),
         ("a.head", {"class_names": ["ant", "bee"], "images": 12, "accuracy": None}),
+        ("a.head", {"written_by": f"decaf {decaf.__version__}"}),
         ("net.safetensors", {"kind": "weights", "arch": "alexnet-64", "classes": 2}),
         ("a.pack", {"kind": "pack", "size": 72, "classes": 2}),
         ("run", {"kind": "run", "images": 12, "network": "weights.safetensors"}),

@@ -14,7 +14,7 @@ import numpy as np
 
 from decaf.backbone.weights import is_registry_name
 from decaf.classify.classifier import Classifier
-from decaf.classify.head_target import check_targets, is_almost_done, remove_parts
+from decaf.classify.head_target import check_targets, ending, is_almost_done, is_same_head
 from decaf.classify.held_out import MIN_IMAGES, plan_of
 from decaf.classify.layer_choice import best_trial, try_layers
 from decaf.classify.report import FitReport, TestedImages, report_of, tested_images
@@ -317,8 +317,9 @@ def fit(
         paths=paths,
     )
     record = {**settings.record(), "min_images": listing.min_images}
-    replaced = overwrite or (target is not None and is_almost_done(target, record))
-    check_targets(target, keep_features, overwrite=replaced, inputs=(source, features, paths))
+    almost = not overwrite and target is not None and is_almost_done(target, record)
+    inputs = (source, features, paths)
+    check_targets(target, keep_features, overwrite=overwrite or almost, inputs=inputs)
     began = time.perf_counter()
     with features_to_fit(request) as ready:
         extracted = time.perf_counter()
@@ -364,16 +365,16 @@ def fit(
     if before_writing is not None:
         before_writing(result)
     if target is not None:
-        save_head(
-            target,
-            saved.estimator,
-            identity=saved.identity,
-            class_names=saved.class_names,
-            report=saved.report,
-            calibration=saved.calibration,
-            overwrite=replaced,
-        )
-        remove_parts(target)
+        with ending(target):
+            save_head(
+                target,
+                saved.estimator,
+                identity=saved.identity,
+                class_names=saved.class_names,
+                report=saved.report,
+                calibration=saved.calibration,
+                overwrite=overwrite or (almost and is_same_head(target, saved)),
+            )
     return result
 
 

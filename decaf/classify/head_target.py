@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from decaf.backbone.weights import is_registry_name
 from decaf.errors import HeadError, OutputError
-from decaf.heads.saved import load_head
+from decaf.heads.saved import SavedHead, load_head
 from decaf.runtime.names import name_text
-from decaf.storage import check_output
+from decaf.storage import check_output, disk_errors
 
-__all__ = ["FEATURES_NAME", "check_targets", "is_almost_done", "parts_path", "remove_parts"]
+__all__ = [
+    "FEATURES_NAME",
+    "check_targets",
+    "ending",
+    "is_almost_done",
+    "is_same_head",
+    "parts_path",
+    "remove_parts",
+]
 
 FEATURES_NAME = "features.h5"
 
@@ -88,6 +98,48 @@ def remove_parts(out: Path) -> None:
             path.unlink(missing_ok=True)
     with suppress(OSError):  # not there, or somebody's own
         folder.rmdir()
+
+
+@contextmanager
+def ending(out: Path) -> Iterator[None]:
+    """Have a folder beside a classifier while it is written, which is then removed.
+
+    It tells the same command, where that is given again, that this run was killed at its end.
+
+    Parameters
+    ----------
+    out : Path
+        The classifier's file.
+    """
+    folder = parts_path(out)
+    made = not folder.exists()
+    with disk_errors(folder, "nothing was written"):
+        folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    remove_parts(out)
+
+
+def is_same_head(out: Path, head: SavedHead) -> bool:
+    """Tell whether a file holds a head that was fitted to the same features, up to rounding.
+
+    Parameters
+    ----------
+    out : Path
+    head : SavedHead
+    """
+    there = load_head(out)
+    if (there.class_names, there.identity) != (head.class_names, head.identity):
+        return False
+    return all(
+        np.allclose(getattr(there.estimator, name), getattr(head.estimator, name), 1e-4, 1e-6)
+        for name in ("coef_", "intercept_")
+    )
 
 
 def is_almost_done(out: Path, settings: Mapping[str, Any]) -> bool:

@@ -69,7 +69,7 @@ class GroupReport:
     ungrouped : Estimate or None
         Estimate of a test whose split takes no notice of groups.
     shared : int
-        How many are in train and in val or test too, where the images came divided.
+        How many are in several of train, val and test, where the images came divided.
     """
 
     source: str
@@ -395,9 +395,9 @@ def _groups(
     if images.groups is None:
         return None
     units = groups_of_classes(images.labels, images.groups)
-    sides: dict[str, set[bool]] = {}
+    sides: dict[str, set[str]] = {}
     for group, split in zip(images.groups, images.splits or (), strict=images.splits is not None):
-        sides.setdefault(group, set()).add(split == "train")
+        sides.setdefault(group, set()).update([split] if split else [])
     return GroupReport(
         source=source,
         count=len(set(images.groups) - {""}),

@@ -140,7 +140,7 @@ def _group_lines(groups: GroupReport, width: int) -> Iterator[str]:
         yield from _wrapped(names, width, "not tested, with one group each: ")
     if groups.shared:
         shared = counted(groups.shared, "group")
-        yield f"  warning: both in train and in what is tested on: {shared}; the test is flattered"
+        yield f"  warning: in several of train, val and test: {shared}; the test is flattered"
 
 
 def _choice_lines(choice: Choice, divided: bool) -> Iterator[str]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from decaf.backbone.weights import DEFAULT_WEIGHTS
 from decaf.classify.near_copies import COSINES
-from decaf.errors import ImageError, InputError, SettingError, Stopped, WeightsError
+from decaf.errors import DiskError, ImageError, InputError, SettingError, Stopped, WeightsError
 from decaf.exploration.copies import CopyPair
 from decaf.exploration.duplicates import duplicates
 from decaf.exploration.explore_page import Seen, page_values
@@ -289,7 +289,7 @@ def _opened(
             yield file
         return
     with tempfile.TemporaryDirectory(prefix="decaf-explore-") as folder:
-        with output_called("out" if kept is None else "keep_features"):
+        with _for_the_page_alone() if kept is None else output_called("keep_features"):
             computed = extract(
                 collect(source, listing),
                 list(settings.layers or LAYERS),
@@ -309,6 +309,21 @@ def _opened(
         assert isinstance(computed, FeatureFile)
         with computed as file:
             yield file
+
+
+@contextmanager
+def _for_the_page_alone() -> Iterator[None]:
+    """Say that features are not kept, of which errors name a folder that is then gone."""
+    try:
+        yield
+    except Stopped:
+        raise Stopped("stopped; the features are not kept without `keep_features`") from None
+    except DiskError as error:
+        raise DiskError(
+            f"{tempfile.gettempdir()}: the features cannot be written there meanwhile: "
+            f"{getattr(error.__cause__, 'strerror', None) or error}; keep them in another place, "
+            "with `keep_features`"
+        ) from error
 
 
 def _groups(

@@ -17,7 +17,6 @@ from decaf.errors import ImageError, Stopped
 from decaf.features.batches import Feed, Passes
 from decaf.features.rows import Rows
 from decaf.features.settings import RunSettings
-from decaf.images.status import Outcome
 from decaf.images.workers.decoders import Decoders, warm_decoders
 from decaf.runtime.cores import available_cores
 from decaf.runtime.names import name_text
@@ -188,7 +187,7 @@ class Extraction:
                 busy = feed.decoding > 0
                 for job, outcome in decoders.poll(1.0 if busy else 0.0, [passes] if busy else []):
                     if raise_bad and outcome.status != "ok":
-                        raise self._bad_image(job.index, outcome)
+                        raise self.bad_image(job.index, outcome.status, outcome.message)
                     batch = feed.decoded(job.index, outcome)
                     if batch is not None:
                         passes.put(batch)
@@ -249,11 +248,16 @@ class Extraction:
                 shown.advance(rows.stop - rows.start)
         return whole
 
-    def _bad_image(self, row: int, outcome: Outcome) -> ImageError:
-        return ImageError(
-            outcome.status,
-            outcome.message,
-            name_text(self.images.names[row]),
-            row,
-            remedy="`on_error='record'` keeps its row as NaN and goes on",
-        )
+    def bad_image(self, row: int, status: str, message: str) -> ImageError:
+        """Return the error of an image that cannot be read, with the way on.
+
+        Parameters
+        ----------
+        row : int
+        status : str
+            One of `decaf.images.status.STATUS_NAMES`.
+        message : str
+        """
+        name = name_text(self.images.names[row])
+        remedy = "`on_error='record'` goes on without its features"
+        return ImageError(status, message, name, row, remedy=remedy)

@@ -79,7 +79,8 @@ class FeatureMatrix:
             The same below their source.
         paths : path or sequence, optional
             Path of each row's image: a text file with one a line, or a table with a column of them
-            (``FILE:COLUMN`` names it); by default those that the matrix came with.
+            (``FILE:COLUMN`` names it); by default those that the matrix came with, which they must
+            not contradict.
 
         Returns
         -------
@@ -89,7 +90,7 @@ class FeatureMatrix:
         ------
         InputError
             If there are no paths, or not one a row; a row is of no image, or of one that has
-            another; an image has no row; or a row is not finite.
+            another, or by its own path of another one; an image has no row; or a row is not finite.
         """
         images = TablePaths(names, relative)
         cells, shown = self._cells(paths, images)
@@ -99,7 +100,10 @@ class FeatureMatrix:
                 "expected one a row"
             )
         row_of = np.full(len(names), -1, np.int64)
-        for row, places in enumerate(images.find(cells, shown)):
+        found = images.find(cells, shown)
+        if cells is not self.paths:
+            self._refuse_contradiction(images, cells, found, shown)
+        for row, places in enumerate(found):
             cell = shortened(decoded(cells[row]))
             if not places:
                 near = nearest_name(decoded(cells[row]), relative)
@@ -120,6 +124,24 @@ class FeatureMatrix:
         rows = self.rows[row_of]
         refuse_not_finite(rows, self.name, relative)
         return rows
+
+    def _refuse_contradiction(
+        self, images: TablePaths, cells: Sequence[bytes], found: list[list[int]], shown: str
+    ) -> None:
+        """Refuse paths where the matrix came with others, by which a row is of another image."""
+        if self.paths is None or len(self.paths) != len(cells):
+            return
+        try:
+            own = images.find(self.paths, f"{self.name}: its list of paths")
+        except InputError:  # what was taken for its paths names no images: the given ones count
+            return
+        for row, (places, others) in enumerate(zip(own, found, strict=True)):
+            if places and not set(places) & set(others):
+                raise InputError(
+                    f"{self.name}: its own list of paths says that row {row} is of "
+                    f"{shortened(decoded(self.paths[row]))}, {shown} that it is of "
+                    f"{shortened(decoded(cells[row]))}; leave out `paths` to go by the first"
+                )
 
     def _cells(self, paths: Any, images: TablePaths) -> tuple[Sequence[bytes], str]:
         """Return the path of each row, and where they are from for messages."""
@@ -363,14 +385,19 @@ def _listed(
     if all(len(line) > 1 and line[:1] == line[-1:] == b'"' for line in lines):  # as R writes them
         lines = [line[1:-1] for line in lines]
     lists = []
+    problem: InputError | None = None
     for table in read_tables(content, shown):
-        reading = find_reading(table, columns, images.may_be, shown, label_needed=False)
+        try:
+            reading = find_reading(table, columns, images.may_be, shown, label_needed=False)
+        except InputError as error:  # of another reading the column may be one
+            problem = problem or error
+            continue
         if reading is not None:
             lists.append([path for path, _ in reading.pairs()])
     if not columns:
         lists.append(lines)
     if not lists:
-        raise InputError(f"{shown}: has no column {columns and columns[0]!r}")
+        raise problem or InputError(f"{shown}: has no column {columns and columns[0]!r}")
 
     def matched(cells: Sequence[bytes]) -> int:
         try:

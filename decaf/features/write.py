@@ -86,8 +86,14 @@ class FeatureOutput(ShardedFile[Rows]):
             differing = differences(file.run, self._run)
             # With other settings nobody has to wait until all images are compared.
             changed = "" if differing else _changed(file, self.images, self.check_stop)
+            bad = np.flatnonzero(~file.ok)
             # Images that could not be read may be there by now.
-            again = self.overwrite and not file.ok.all()
+            again = self.overwrite and len(bad) > 0
+            if self.raise_bad and len(bad) and not (again or differing or changed):
+                row = int(bad[0])
+                status, message = file.status_names[file.status[row]], file.messages[row]
+                told = f"{message}, as {self.path} has it, which is finished"
+                raise self._extraction.bad_image(row, status, told)
         return differing + ([changed] if changed else []), again
 
     def compute(

@@ -88,7 +88,7 @@ def find_images(
         `train` has beside it (``val``), else a share of the training images. A split ``test`` is
         left alone.
     listing : ListingSettings, optional
-        The groups are of the training images. Of the share that is drawn for validation, and of the
+        The groups are those of `read_parts`. Of the share that is drawn for validation, and of the
         rest, each class has at least one image.
     seed : int
         Seed of that draw.
@@ -114,9 +114,18 @@ def find_images(
     elif share is not None:
         raise _not_drawn(shown)
     _check_case(shown, parts)
-    return source_of(
+    source = source_of(
         shown, kind, parts, split_val=share, seed=seed, subset=True, min_images=listing.min_images
     )
+    sides = [set(source.part(split).groups or ()) - {""} for split in ("train", "val")]
+    if shared := sides[0] & sides[1]:
+        _logger.warning(
+            "%s: %s both in training and in validation (such as %r): what is measured is flattered",
+            shown,
+            counted(len(shared), "group", "are"),
+            min(shared),
+        )
+    return source
 
 
 def identity_of(*sources: ImageList | Pack | None) -> dict[str, Any]:

@@ -111,9 +111,10 @@ def finetune(
           do not say it; as for `decaf.collect`.
         - crops_from, margin, min_confidence, categories : boxes as images of their own, as
           `decaf.collect` takes them.
-        - groups : as in `decaf.extract`, of the training images, or of a pack by the names in it:
-          none is both in training and among the images drawn for validation, by which training is
-          ended, nor on both sides of a fold of the frozen head's search for C.
+        - groups : as in `decaf.extract`, or of a pack by the names in it (a sequence, of the
+          training images): none is both in training and among the images drawn for validation, by
+          which training is ended, nor on both sides of a fold of the frozen head's search for C;
+          of images that come divided a warning says which are in both.
         - min_images : leave out classes with fewer training images, with a word; by default those
           with none, or a single one where some are drawn for validation. Not of a pack.
         - on_error : at an image that cannot be read, "raise" `ImageError` (default; on the command

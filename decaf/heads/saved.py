@@ -78,6 +78,8 @@ class SavedHead:
     report : dict
         Figures measured when it was fitted.
     calibration : Calibration or None
+    decaf_version : str
+        The version that wrote the file.
     """
 
     estimator: Any
@@ -85,6 +87,7 @@ class SavedHead:
     class_names: tuple[str, ...]
     report: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    decaf_version: str = __version__
 
     @property
     def takes(self) -> str:
@@ -237,6 +240,7 @@ def _saved(header: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Save
         tuple(class_names),
         json_field(header, "report", dict),
         Calibration(_number(calibration["a"], above=0)) if calibration else None,
+        header.get("decaf_version", "of an unknown version"),
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from decaf.storage.atomic import SUFFIX, disk_errors, write_atomically
+from decaf.storage.atomic import SUFFIX, disk_errors, whole_file, write_atomically
 from decaf.storage.object_store import (
     StoreError,
     copy_file,
@@ -175,28 +175,14 @@ class LocalFolder(Place):
         path = self.path / name
         with disk_errors(self.path, "nothing was begun"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # A name of its own, which is linked: nobody sees the file before it is whole, and of
-            # two that come at once one finds the name taken.
-            descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=SUFFIX)
-            try:
-                with open(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(descriptor)
-                os.chmod(name, 0o644)
-                try:
-                    os.link(name, path)
-                except FileExistsError:
-                    return False
-                except OSError:  # a file system without links
+            with suppress(FileExistsError):
+                # Of several that come at once, each has the temporary file for itself in turn.
+                with whole_file(path, wait=True) as stream:
                     if path.exists():
-                        return False
-                    write_atomically(path, data)
-            finally:
-                # Another run may have opened the file by now; Windows then keeps all its names.
-                with suppress(PermissionError):
-                    os.unlink(name)
-        return True
+                        raise FileExistsError
+                    stream.write(data)
+                return True
+        return False
 
     def publish(self, name: str, make: Callable[[Path], None]) -> None:
         """Publish a file that a function writes; see `Place.publish`."""

@@ -477,6 +477,6 @@ class TrainingRun:
                 where += f", the last good weights are {self.folder / WEIGHTS_FILE}"
         return (
             f"step {self.trainer.step} (epoch {self.trainer.epoch:.2f}), learning rate {rate:.3g}: "
-            f"{what}; {where}; try a lower `lr` (such as {rate / 3:.1g}), a longer "
-            "`warmup_epochs`, `clip_norm=1` or `precision='fp32'`"
+            f"{what}; {where}; try, with another `out`, a lower `lr` (such as {rate / 3:.1g}), a "
+            "longer `warmup_epochs`, `clip_norm=1` or `precision='fp32'`"
         )

@@ -270,7 +270,7 @@ def test_it_is_kept_and_read_again(
 def test_killed_before_its_features_were_removed_the_same_command_is_done(
     folder: Path, tmp_path: Path, net: decaf.Backbone, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
-    from decaf.classify import fit as module
+    from decaf.classify import head_target as module
 
     class Killed(BaseException):
         pass
@@ -294,6 +294,43 @@ def test_killed_before_its_features_were_removed_the_same_command_is_done(
     decaf.fit(folder, out=out, **asked)
     assert [p.name for p in tmp_path.iterdir()] == ["a.head"]
     assert load_head(out).estimator.coef_.tobytes() == first
+
+
+@pytest.mark.parametrize("source", ["kept", "features"])
+def test_killed_as_it_ended_a_fit_to_features_that_stay_is_done(
+    folder: Path, tmp_path: Path, net: decaf.Backbone, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    from decaf.classify import head_target as module
+
+    class Killed(BaseException):
+        pass
+
+    def killed(out: Path) -> None:
+        raise Killed
+
+    out, kept, other = tmp_path / "a.head", tmp_path / "f.h5", tmp_path / "other"
+    decaf.extract(folder, "fc7", out=kept, weights=net, workers=0).close()  # type: ignore[union-attr]
+    asked: dict[str, Any] = {"layer": "fc7", "C": 1.0, "held_out": 0, "out": out}
+    if source == "kept":
+        asked |= {"weights": net, "keep_features": kept, **QUICK}
+    given = folder if source == "kept" else kept
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "remove_parts", killed)
+        with pytest.raises(Killed):
+            decaf.fit(given, **asked)
+    first = load_head(out).estimator.coef_.tobytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.head", "a.head.parts", "f.h5"]
+    # Of other images it is another classifier, which is not replaced unasked.
+    shutil.copytree(folder, other)
+    next(other.rglob("*.png")).unlink()
+    with pytest.raises(OutputError, match=r"a\.head: exists already"):
+        decaf.fit(other, **{**asked, "weights": net, "keep_features": tmp_path / "o.h5", **QUICK})
+    assert load_head(out).estimator.coef_.tobytes() == first
+    decaf.fit(given, **asked)
+    assert load_head(out).estimator.coef_.tobytes() == first
+    assert not (tmp_path / "a.head.parts").exists()
+    with pytest.raises(OutputError, match=r"a\.head: exists; give another"):
+        decaf.fit(given, **asked)
 
 
 def test_a_failing_disk_does_not_begin_the_extraction_anew(

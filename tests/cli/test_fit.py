@@ -208,8 +208,17 @@ def test_groups_and_splits_are_said(
     assert main([*command, "--groups", str(groups), "--overwrite"]) == 0
     output = capsys.readouterr().out
     assert "none is on both sides" not in output
-    assert "both in train and in what is tested on: 3 groups; the test is flattered" in output
+    assert "in several of train, val and test: 3 groups; the test is flattered" in output
     assert "fitted to the 15 training images" in output
+    # Photographs 6 and 7, of one group, in val, on which C is chosen, and in test.
+    for path in [*root.rglob("[57].png")]:
+        folder = root / ("train" if path.stem == "5" else "test") / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / path.name)
+    assert main([*command, "--groups", r"path:\w+(?=/[67]\.png)", "--overwrite"]) == 0
+    output = capsys.readouterr().out
+    assert "none is on both sides" not in output
+    assert "in several of train, val and test: 3 groups; the test is flattered" in output
 
 
 def test_bad_images_end_in_one(

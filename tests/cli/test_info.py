@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,23 @@ def test_info_of_a_damaged_feature_file(file: Path, capsys: pytest.CaptureFixtur
     assert error.count("\n") == 1
 
 
+def test_what_was_cut_short_before_it_says_what_it_is_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["images"] = np.zeros((50, 30, 30, 3), np.uint8)
+    assert main(["info", str(path)]) == 0
+    assert "a.h5: an HDF5 file of another program\n" in capsys.readouterr().out
+    os.truncate(path, path.stat().st_size // 2)
+    told = f"decaf: {path}: an HDF5 file, but cut short or damaged ("
+    for command in (["info", str(path)], ["extract", str(path), "-o", str(tmp_path / "f.h5")]):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(told)
+        assert error.count("\n") == 1
+
+
 def test_info_of_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / systems.possible_name("a\n.npy")
     np.save(path, np.zeros((2, 3), np.uint8))
@@ -110,7 +128,7 @@ def test_an_export_says_what_it_wrote(file: Path, capsys: pytest.CaptureFixture[
         "1 row of images that could not be read: written as NaN (--ok-only leaves them out)"
     ]
     assert np.load(out).shape == (3, 8)
-    assert main(["export", str(file), "-o", str(out)]) == 2
+    assert main(["export", str(file), "-o", str(out), "--ok-only"]) == 2
     assert capsys.readouterr().err == (
         f"decaf: {rows}: is there already; choose another name, or --overwrite\n"
     )

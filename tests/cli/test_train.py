@@ -175,5 +175,6 @@ def test_a_diverged_run_exits_with_2(
     threads = torch.get_num_threads()
     more = ["--batch-size", "4", "--no-batch-norm", "--lighting", "1", "--average", "0", "-q"]
     assert main(["train", str(pack), "-o", str(tmp_path / "run"), *SMALL, *more]) == 2
-    assert "the loss is not a finite number; nothing was saved yet; try a lower" in one_line(capsys)
+    told = "the loss is not a finite number; nothing was saved yet; try, with another --out, a"
+    assert told in one_line(capsys)
     assert torch.get_num_threads() == threads

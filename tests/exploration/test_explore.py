@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import json
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,14 @@ from PIL import Image
 import decaf
 import systems
 from decaf.cli.main import main
-from decaf.errors import HeadError, InputError, OutputError, SettingError
+from decaf.errors import (
+    DiskError,
+    HeadError,
+    InputError,
+    OutputError,
+    SettingError,
+    Stopped,
+)
 from decaf.exploration import unit_patches
 from decaf.exploration.head_findings import head_findings
 from decaf.heads import FeatureIdentity, LogisticRegression, load_head, save_head
@@ -288,8 +298,16 @@ def test_what_cannot_be_explored_is_said(made: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="give another `keep_features`, or `overwrite=True`"):
         explore(tmp_path / "images", tmp_path / "p.html", keep_features=made, weights="random:0")
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="not a page of HTML"):
+    with pytest.raises(OutputError, match="not a page of decaf's"):
         explore(made, tmp_path / "notes.txt")
+    (tmp_path / "index.html").write_text("<!DOCTYPE html>\n<html><title>mine</title></html>\n")
+    with pytest.raises(
+        OutputError, match=r"index\.html: exists and is a page of HTML of another p"
+    ):
+        explore(made, tmp_path / "index.html")
+    assert "mine" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    explore(made, tmp_path / "p.html")
+    explore(made, tmp_path / "p.html")  # a page of decaf's is made anew
     with pytest.raises(SettingError, match="`layers` fc7, fc7: a layer is named twice"):
         explore(made, tmp_path / "p.html", layers=("fc7", "fc7"))
     both = tmp_path / "both.html"
@@ -380,3 +398,28 @@ def test_a_folder_is_extracted_first(
     for unit, uris in head["patches"].items():
         assert len(uris) == len(head["examples"][unit])
         assert all(uri.startswith("data:image/jpeg;base64,") for uri in uris)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_said_to_be_kept_is_kept(
+    made: Path, tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"weights": "random:0:alexnet-64", "layers": ["fc6"], "workers": 0}
+    if kept:
+        asked["keep_features"] = tmp_path / "kept.h5"
+    out, stop = tmp_path / "page.html", threading.Event()
+    stop.set()
+    with pytest.raises(Stopped) as stopped:
+        decaf.explore(tmp_path / "images", out, stop=stop, **asked)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskError) as failed:
+        decaf.explore(tmp_path / "images", out, **asked)
+    for error in (stopped.value, failed.value):
+        text = str(error)
+        assert ("decaf-explore" in text) is False
+        assert ("`keep_features`" in text) != kept
+        assert ("kept.h5.parts" in text) == kept

@@ -92,7 +92,7 @@ def test_the_command_writes_the_page(
     (tmp_path / "mine.txt").write_text("mine")
     argv = ["fit", str(folder), "-o", str(tmp_path / "m.head"), "-q"]
     assert main([*argv, "--report", str(tmp_path / "mine.txt")]) == 2
-    assert "not a page of HTML" in capsys.readouterr().err
+    assert "not a page of decaf's" in capsys.readouterr().err
     assert main([*argv, "--report", str(tmp_path / "." / "m.head")]) == 2
     assert "m.head: is to be the page and another file of this run" in capsys.readouterr().err
     assert not (tmp_path / "m.head").exists()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from decaf.errors import DecafError, InputError
-from decaf.features.matrix import read_matrix
+from decaf.features.matrix import FeatureMatrix, read_matrix
 
 RELATIVE = [b"ant/1.jpg", b"ant/2.jpg", b"bee/1.jpg", b"bee/3.jpg"]
 NAMES = [b"/data/insects/" + name for name in RELATIVE]
@@ -75,6 +75,25 @@ def test_the_column_of_a_list_can_be_named(tmp_path: Path) -> None:
         read_matrix(ROWS).in_order(NAMES, RELATIVE, f"{table}:of")
     with pytest.raises(InputError, match=r"no column 'other'"):
         read_matrix(ROWS).in_order(NAMES, RELATIVE, f"{table}:other")
+    # At its last separators the table can be divided into two columns as well.
+    table.write_text("n,path,a\n" + "".join(f"1,{name.decode()},x\n" for name in RELATIVE))
+    rows = read_matrix(ROWS).in_order(NAMES, RELATIVE, f"{table}:path")
+    np.testing.assert_array_equal(rows, ROWS)
+
+
+def test_paths_must_not_contradict_those_of_the_matrix() -> None:
+    matrix = FeatureMatrix("m.parquet", ROWS, tuple(RELATIVE))
+    for same in (RELATIVE, NAMES):
+        np.testing.assert_array_equal(matrix.in_order(NAMES, RELATIVE, same), ROWS)
+    with pytest.raises(
+        InputError,
+        match=r"^m\.parquet: its own list of paths says that row 0 is of 'ant/1\.jpg', `paths` "
+        r"that it is of 'bee/3\.jpg'; leave out `paths` to go by the first$",
+    ):
+        matrix.in_order(NAMES, RELATIVE, RELATIVE[::-1])
+    # A column of text in HDF5 may be something else.
+    matrix = FeatureMatrix("m.h5", ROWS, (b"may", b"june", b"may", b"june"))
+    np.testing.assert_array_equal(matrix.in_order(NAMES, RELATIVE, RELATIVE), ROWS)
 
 
 PATHS = [name.decode() for name in RELATIVE]

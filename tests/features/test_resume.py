@@ -373,6 +373,12 @@ def test_a_bad_image_is_an_error_wherever_the_run_was_interrupted(
     with pytest.raises(ImageError, match=r"02\.png' \(image 2\).*unsupported.*on_error='record'"):
         extract(photographs, out, on_error="raise")
     assert extract(photographs, out)["done"] == SHARD
+    finished = out.read_bytes()
+    with pytest.raises(
+        ImageError, match=r"02\.png' \(image 2\).*, as .*f\.h5 has it, which is finished \(unsuppor"
+    ):
+        extract(photographs, out, on_error="raise")
+    assert out.read_bytes() == finished
     (photographs / "ant/02.png").unlink()
     with pytest.raises(OutputError, match="11 images there, 10 now"):
         extract(photographs, out, on_error="raise")

@@ -276,6 +276,31 @@ def test_images_of_one_name_in_train_and_val_keep_their_groups(tmp_path: Path) -
     assert data.val.groups is None  # they are of the training images
 
 
+def test_groups_of_images_that_come_divided_are_known_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder_of(tmp_path / "photos/train", dict.fromkeys(CLASSES, 4))
+    folder_of(tmp_path / "photos/val", dict.fromkeys(CLASSES, 2))
+    source = find_images(tmp_path / "photos", listing=ListingSettings(groups="folder"))
+    assert source.groups is not None
+    assert source.groups.count("train/ants") == 4
+    assert source.groups.count("val/ants") == 2
+    assert "in training and in validation" not in caplog.text
+    find_images(tmp_path / "photos", listing=ListingSettings(groups=r"path:\w+/\d"))
+    told = "3 groups are both in training and in validation (such as 'ants/0'): what is measured is"
+    assert told in caplog.text
+    caplog.clear()
+    # Of two sources paths alone may be alike by chance, but not those of a table.
+    table = tmp_path / "table.csv"
+    paths = sorted((tmp_path / "photos").rglob("*.png"))
+    table.write_text("".join(f"{path},{path.parent.name}{path.stem}\n" for path in paths))
+    sources = tmp_path / "photos/train", tmp_path / "photos/val"
+    for groups, doubles in ((r"path:\w+/\d", False), (f"{table}:2", True)):
+        caplog.clear()
+        find_images(*sources, ListingSettings(groups=groups))
+        assert ("6 groups are both in training" in caplog.text) == doubles
+
+
 def test_images_drawn_for_validation_keep_their_groups(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "photos", dict.fromkeys(CLASSES, 20))
     source = find_images(root, listing=ListingSettings(groups=r"path:(\w+/\d)"))

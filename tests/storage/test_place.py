@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,20 +68,19 @@ def test_of_several_at_once_one_makes_a_file(place: Place) -> None:
     assert place.names() == {"run.json"}
 
 
-def test_a_file_that_another_run_opens_at_once_is_made_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = LocalFolder(tmp_path)
-
-    def refuse(name: str) -> None:  # as Windows does while one of the names of a file is open
-        raise PermissionError(errno.EACCES, "The process cannot access the file", name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", refuse)
-        assert place.create("run.json", b"1")
-    assert place.names() == {"run.json"}
-    assert not place.create("run.json", b"2")
-    assert place.read("run.json") == b"1"
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_what_a_killed_run_left_of_a_file_is_taken_away(tmp_path: Path, step: str) -> None:
+    script = (
+        f"import os; from decaf.storage.place import LocalFolder; os.{step} = lambda *_: "
+        f"os.kill(os.getpid(), 9); LocalFolder.create(LocalFolder(__import__('pathlib').Path("
+        f"{str(tmp_path)!r})), 'run.json', b'1')"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode != 0
+    assert not (tmp_path / "run.json").exists()
+    assert LocalFolder(tmp_path).create("run.json", b"2")
+    assert os.listdir(tmp_path) == ["run.json"]
+    assert not LocalFolder(tmp_path).create("run.json", b"3")
+    assert (tmp_path / "run.json").read_bytes() == b"2"
 
 
 def test_what_fails_while_it_is_made_is_not_there(place: Place) -> None:

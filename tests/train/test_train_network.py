@@ -397,7 +397,7 @@ def test_an_exploding_loss_ends_the_run_and_keeps_what_was_good(
     text = str(caught.value)
     assert re.match(r"step \d+ \(epoch \d\.\d\d\), learning rate [0-9.]+: the loss is ", text)
     assert re.search(r"the last good state is .*step-0000\d+\.safetensors", text)
-    assert "try a lower `lr` (such as " in text
+    assert "try, with another `out`, a lower `lr` (such as " in text
     assert "\n" not in text
     step = int(re.match(r"step (\d+)", text)[1])
     kept = sorted((out / "checkpoints").iterdir())[-1]

@@ -8,6 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -158,7 +159,8 @@ def export_features(
         Write texts of ``.csv`` as they are; by default see
         `decaf.storage.spreadsheet.spreadsheet_cell`.
     overwrite : bool
-        Replace files that are there.
+        Replace files that are there. Without it a ``.npy`` or ``.csv`` that is there as it would be
+        written is left as it is: of an export that was killed at its end nothing tells more.
 
     Returns
     -------
@@ -169,7 +171,7 @@ def export_features(
     SettingError
         For an unknown ending or layer, or a layer that the format cannot hold.
     OutputError
-        Where the file is there already, or cannot be written.
+        Where another file is there already, or it cannot be written.
     FeatureFileError
         Where the feature file is damaged.
     """
@@ -204,27 +206,51 @@ def export_features(
     for path, part in parts.items():
         check_output(path, *_REPLACED[part], inputs=(file.path,))
     if not overwrite:
-        if write is _write_npy and not os.path.lexists(target):
-            # Of the same export, which was killed between its two files.
-            parts = {path: part for path, part in parts.items() if not _is_there(selections, path)}
+        # Of the same export, which was killed between its two files or at its end.
+        parts = {path: part for path, part in parts.items() if not _is_done(selections, path, part)}
         for path in parts:
             if os.path.lexists(path):
                 raise OutputError(
                     f"{path}: is there already; choose another name, or `overwrite=True`"
                 )
-    for path, part in parts.items():
-        with disk_errors(path, "nothing was written"), whole_file(path) as stream:
-            part(selections, stream)
+    with ExitStack() as stack:
+        # The file asked for is opened first, and so gets its name last, or none of them does.
+        for path in reversed(parts):
+            stack.enter_context(disk_errors(path, "nothing was written"))
+            parts[path](selections, stack.enter_context(whole_file(path)))
     return Exported(files, shapes, dtype.name, len(file) - int(file.ok.sum()))
 
 
-def _is_there(selections: Sequence[_Selection], path: Path) -> bool:
-    """Tell whether the table of the rows is there as it would be written."""
-    if path.suffix != ".csv" or not path.is_file():
+class _Differs(Exception):
+    """What is written is not what is there."""
+
+
+class _Compared(io.RawIOBase):
+    """A stream to write to that compares with a file, up to the first difference."""
+
+    def __init__(self, there: IO[bytes]) -> None:
+        self._there = there
+
+    def write(self, data: Any) -> int:
+        expected = bytes(data)
+        if self._there.read(len(expected)) != expected:
+            raise _Differs
+        return len(expected)
+
+
+def _is_done(selections: Sequence[_Selection], path: Path, write: _Write) -> bool:
+    """Tell whether a file is there as it would be written.
+
+    Formats whose writers go back in the file, or write the time, are not compared.
+    """
+    if write not in (_write_npy, _write_csv, _write_rows) or not path.is_file():
         return False
-    expected = io.BytesIO()
-    _write_rows(selections, expected)
-    return path.read_bytes() == expected.getvalue()
+    with open(path, "rb") as there:
+        try:
+            write(selections, _Compared(there))  # type: ignore[arg-type]
+        except _Differs:
+            return False
+        return not there.read(1)
 
 
 def _write_npy(selections: Sequence[_Selection], stream: IO[bytes]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "close_kept_array",
     "list_array",
     "npy_header",
+    "open_any_hdf5",
     "open_dataset",
     "read_array_image",
     "refuse_holes",
@@ -72,7 +73,7 @@ def list_array(path: bytes, kind: str, dataset: str = "") -> list[bytes]:
             _refuse_large(shape, repr(shown))
             start = path
         else:
-            with _open_hdf5(path) as file:
+            with open_any_hdf5(path) as file:
                 dataset = dataset or _only_images(file, shown)
                 images = open_dataset(file, dataset, shown)
                 shape = images.shape
@@ -275,15 +276,31 @@ def _hdf5_file(path: bytes) -> h5py.File:
     """Open an HDF5 file, kept open from one image to the next."""
     key = file_key(path)
     if getattr(_opened, "key", None) != key:
-        _opened.file = _open_hdf5(path)
+        _opened.file = open_any_hdf5(path)
         _opened.key = key
     return _opened.file
 
 
-def _open_hdf5(path: bytes) -> h5py.File:
+def open_any_hdf5(path: bytes) -> h5py.File:
+    """Open an HDF5 file of whatever program for reading.
+
+    Parameters
+    ----------
+    path : bytes
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
     import h5py
 
-    return h5py.File(name_text(path), "r", rdcc_nbytes=_CHUNK_CACHE)
+    shown = name_text(path)
+    try:
+        return h5py.File(shown, "r", rdcc_nbytes=_CHUNK_CACHE)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{shown}: an HDF5 file, but cut short or damaged ({reason})") from error
 
 
 def _only_images(file: h5py.File, shown: str) -> str:

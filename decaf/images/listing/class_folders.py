@@ -99,7 +99,7 @@ def find_split_folders(
         if named_as:
             every = ", ".join(repr(name_text(each)) for some in named_as.values() for each in some)
             _logger.warning(
-                "%s: taken for classes: %s, by what lies in them and beside them; "
+                "%s: not taken for splits: %s, by what lies in them and beside them; "
                 "`layout='splits'` takes such folders for splits",
                 shown,
                 every,
@@ -167,6 +167,8 @@ class PathImages:
         empty name for the folder of a split.
     titles : dict of str to str
         Names of classes in ``words.txt``, where there is one.
+    class_notes : tuple of str
+        What is to be told where `classes` are the labels that are taken.
     """
 
     kind: str
@@ -179,6 +181,7 @@ class PathImages:
     layout: str = ""
     empty: tuple[tuple[str, bytes], ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
+    class_notes: tuple[str, ...] = ()
 
     def described(self) -> dict[str, Any]:
         """Return what is recorded of the source, as JSON can hold it."""
@@ -371,8 +374,8 @@ def _warn_of_splits(shown: str, inside: Mapping[bytes, Collection[bytes]]) -> No
     if len(shared) < 2:
         return
     _logger.warning(
-        "%s: taken for classes: %s; but each holds the folders %s. If they are parts of a split, "
-        "rename them train, val or test; if they are classes, `layout='classes'` says so",
+        "%s: not taken for splits: %s; but each holds the folders %s. If they are parts of a "
+        "split, rename them train, val or test; if not, `layout='classes'` says so",
         shown,
         some_of(map(path_text, sorted(inside))),
         some_of(map(path_text, sorted(shared))),

@@ -187,28 +187,31 @@ def list_glob(pattern: bytes) -> list[bytes]:
     base = glob_base(pattern)
     known: dict[bytes, tuple[int, int] | None] = {}
     work = cache(is_work_folder)
+    closed: dict[bytes, OSError] = {}
     # Wildcards leave hidden files out, as a shell's do; macOS's folder is not hidden in that sense.
     found = (
         path
-        for path in set(_matches(b"", slashed(pattern)))
+        for path in set(_matches(b"", slashed(pattern), closed))
         if not _SKIPPED_FOLDERS.intersection(slashed(path[len(base) :]).split(b"/"))
         and _is_image_path(path, os.stat)
         and not _goes_round(path, base, known)
         and not any(work(folder) for folder in _folders_above(path, base))
     )
-    return sorted(found, key=slashed)
+    images = sorted(found, key=slashed)
+    for folder in sorted(closed):
+        warn_of_closed(folder, closed[folder])
+    return images
 
 
-def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
-    """Yield what a pattern matches below `root`.
+def _matches(root: bytes, pattern: bytes, closed: dict[bytes, OSError]) -> Iterator[bytes]:
+    """Yield what a pattern matches below `root`, and note the folders that cannot be read.
 
     `glob` itself follows links back up, and with several of them in a folder never ends.
     """
     parts = pattern.split(b"/")
     if b"**" not in parts:
         for at, part in enumerate(parts):
-            if has_wildcard(part):
-                _tell_closed(root, b"/".join(parts[:at]) + b"/" * bool(at))
+            _note_closed(root, b"/".join(parts[:at]) + b"/" * bool(at), has_wildcard(part), closed)
         for path in glob.glob(pattern, root_dir=root or None):
             yield os.path.join(root, path)
         return
@@ -217,22 +220,27 @@ def _matches(root: bytes, pattern: bytes) -> Iterator[bytes]:
     tail = b"/".join(parts[at + 1 :]) if at + 1 < len(parts) else b"*"
     if not tail:
         return  # a slash at the end asks for folders alone
-    starts = _matches(root, head) if has_wildcard(head) else [os.path.join(root, head)]
+    starts = _matches(root, head, closed) if has_wildcard(head) else [os.path.join(root, head)]
     for start in starts:
-        for folder in _folders(start):
-            yield from _matches(folder, tail)
+        for folder in _folders(start, closed):
+            yield from _matches(folder, tail, closed)
 
 
-def _tell_closed(root: bytes, pattern: bytes) -> None:
-    """Warn of the folders among those of a pattern that cannot be read: `glob` says nothing."""
+def _note_closed(root: bytes, pattern: bytes, listed: bool, closed: dict[bytes, OSError]) -> None:
+    """Note the folders among those of a pattern that cannot be read: `glob` says nothing.
+
+    To list a folder takes another permission than to look for a name in it.
+    """
     for name in glob.glob(pattern, root_dir=root or None) if pattern else [b""]:
         folder = os.path.join(root, name) or b"."
         try:
-            os.scandir(os.path.join(folder, b"")).close()
+            os.stat(os.path.join(folder, b"."))
+            if listed:
+                os.scandir(os.path.join(folder, b"")).close()
         except (NotADirectoryError, FileNotFoundError):
             continue
         except OSError as error:
-            warn_of_closed(folder, error)
+            closed[folder.rstrip(b"/") or folder] = error
 
 
 def warn_of_closed(folder: bytes, error: OSError) -> None:
@@ -250,21 +258,24 @@ def warn_of_closed(folder: bytes, error: OSError) -> None:
     )
 
 
-def _folders(start: bytes) -> Iterator[bytes]:
-    """Yield a folder and all below it but hidden ones, none within itself."""
+def _folders(start: bytes, closed: dict[bytes, OSError]) -> Iterator[bytes]:
+    """Yield a folder and all below it but hidden ones, none within itself; note closed ones."""
     waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(start, frozenset())]
     while waiting:
         current, above = waiting.pop()
         key = _identity(current)
-        if key is None or key in above:
+        if key in above:
             continue
         try:
+            os.stat(os.path.join(current, b"."))
             with os.scandir(current or b".") as entries:
                 names = [e.name for e in entries if not e.name.startswith(b".") and is_folder(e)]
-        except NotADirectoryError:
+        except (NotADirectoryError, FileNotFoundError):
             continue
         except OSError as error:
-            warn_of_closed(current, error)
+            closed[current.rstrip(b"/") or current] = error
+            continue
+        if key is None:  # it is gone meanwhile
             continue
         yield current
         waiting += [(os.path.join(current, name), above | {key}) for name in names]

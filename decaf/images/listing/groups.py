@@ -23,7 +23,7 @@ from decaf.images.listing.splits import table_and_columns
 from decaf.runtime.names import name_text
 from decaf.runtime.wording import counted
 
-__all__ = ["find_groups"]
+__all__ = ["find_groups", "is_table"]
 
 # What is read of a file for its EXIF block, which stands near the beginning.
 _HEAD_BYTES = 256 * 1024
@@ -99,6 +99,21 @@ def find_groups(
             name_text(names[group_names.index("")]),
         )
     return tuple(group_names)
+
+
+def is_table(groups: str | bytes | os.PathLike[Any]) -> bool:
+    """Tell whether groups that are a text are those of a table, which knows images by their paths.
+
+    Parameters
+    ----------
+    groups : str or path
+
+    Examples
+    --------
+    >>> is_table("animals.csv:animal"), is_table("folder:2")
+    (True, False)
+    """
+    return name_text(groups).partition(":")[0] not in ("path", "folder", "time")
 
 
 def _from_sequence(groups: Any, count: int) -> list[str]:

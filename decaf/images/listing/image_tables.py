@@ -69,6 +69,7 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
     located = _locator(os.path.dirname(path))
     best: list[tuple[bytes, bytes]] = []
     splits: list[str] = []
+    notes: list[str] = []
     tables = read_tables(content, name)
     read = tables[0].described() if tables else "no table of several columns"
     for table in tables:
@@ -83,15 +84,14 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
             if place not in (None, reading.path, reading.label):
                 splits = [decoded(row[place]) for row in table.rows]
             if reading.is_guess:
-                _logger.warning("%s: %s", name, reading.told_guess())
+                notes.append(f"{name}: {reading.told_guess()}")
             if words := whole.no_labels():
-                _logger.warning("%s: %s", name, told_no_labels(words))
+                notes.append(f"{name}: {told_no_labels(words)}")
             if reading.label < 0:
-                _logger.warning(
-                    "%s: no column is called label, class, species, category or target, or "
+                notes.append(
+                    f"{name}: no column is called label, class, species, category or target, or "
                     "several that differ are, so the images have no labels; name the one, as "
-                    "FILE:PATH,LABEL",
-                    name,
+                    "FILE:PATH,LABEL"
                 )
             break
     if not best and columns is None:
@@ -111,9 +111,16 @@ def images_of_table(path: bytes, columns: tuple[str, ...] | None, layout: str) -
     classes = [decoded(text).encode() if text else None for _, text in best]
     without = classes.count(None)
     if 0 < without < len(classes):
-        _logger.warning("%s: %d of %d images have no label", name, without, len(classes))
-    divided = _divided(splits, name)
-    return PathImages("table", path, names, [*map(slashed, cells)], [*classes], splits=divided)
+        notes.append(f"{name}: {without} of {len(classes)} images have no label")
+    return PathImages(
+        "table",
+        path,
+        names,
+        [*map(slashed, cells)],
+        [*classes],
+        splits=_divided(splits, name),
+        class_notes=tuple(notes),
+    )
 
 
 def _likely_paths(table: Table) -> list[bytes]:
@@ -284,8 +291,20 @@ def images_of_frame(frame: Any, columns: str = "", layout: str = "auto") -> Fram
 
     splits = None if layout == "classes" else values(_SPLIT)
     texts = ["" if is_missing(each) else str(each) for each in splits or ()]
+    guess = (
+        f"{name}: takes the last column, {label!r}, for the label; `labels` names another, or "
+        "'none'"
+    )
     return FrameImages(
-        PathImages("table", b"", names, cells, [None] * len(names), splits=_divided(texts, name)),
+        PathImages(
+            "table",
+            b"",
+            names,
+            cells,
+            [None] * len(names),
+            splits=_divided(texts, name),
+            class_notes=(guess,) if reading.is_guess and not columns else (),
+        ),
         None if label is None else list(frame[column_of[label]]),
         values(_GROUP),
     )

@@ -37,6 +37,8 @@ LIST_ENDINGS = frozenset((b".txt", b".lst", b".list"))
 TABLE_ENDINGS = frozenset((b".csv", b".tsv"))
 
 _START_BYTES = 512
+# In the head of every page of decaf (`decaf/exploration/page/templates/base.html`).
+_PAGE_POLICY = b"""Content-Security-Policy" content="default-src 'none'; img-src data:"""
 _OLE = b"\xd0\xcf\x11\xe0"  # of Excel before 2007
 _END_BYTES = 2**20  # of an HDF5 file, at each end, where its root's attributes are
 _MAX_JSON_BYTES = 32 * 2**20
@@ -141,7 +143,8 @@ _ALL = (
         "",
         "save it as CSV: `decaf extract` takes that as a table of images, or of their labels",
     ),
-    PathKind("page", "a page of HTML", "as `decaf explore` makes it"),
+    PathKind("page", "a page of decaf's", "as `decaf explore` makes it"),
+    PathKind("html", "a page of HTML of another program"),
     PathKind("text", "a text file"),
     PathKind(
         "run",
@@ -331,7 +334,9 @@ def _by_ending(start: bytes, ending: bytes) -> str | None:
         return "list"
     if b"\0" in start or not _is_utf8(start):
         return None
-    return "page" if start[:15].lower() == b"<!doctype html>" else "text"
+    if start[:15].lower() != b"<!doctype html>":
+        return "text"
+    return "page" if _PAGE_POLICY in start else "html"
 
 
 def _is_utf8(start: bytes) -> bool:

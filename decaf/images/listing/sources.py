@@ -6,8 +6,9 @@ by its names. What is wrong with one image shows when it is loaded, and then con
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,8 @@ from decaf.runtime.settings import Part, settings_from
 from decaf.runtime.wording import counted
 
 __all__ = ["MEMORY_KINDS", "collect"]
+
+_logger = logging.getLogger(__name__)
 
 _IMAGE_TYPES = frozenset(
     (("PIL.Image", "Image"), ("numpy", "ndarray"), ("torch", "Tensor"), ("torch._tensor", "Tensor"))
@@ -201,6 +204,7 @@ def _of_frame(frame: Any, listing: ListingSettings) -> tuple[ImageList, ListingS
     labels = "folder" if "labels" in named else listing.labels
     if isinstance(labels, str) and labels == "folder":
         labels = "none" if found.labels is None else found.labels
+        _tell_notes([found.images])
     images = _on_disk([found.images], labels)
     column_of = {str(column): column for column in frame.columns}
     groups, splits = (
@@ -255,6 +259,8 @@ def _on_disk(listed: list[PathImages], labels: Any) -> ImageList:
         lambda: labels_from_classes([c for f in listed for c in f.classes]),
     )
     by_folders = isinstance(labels, str) and labels == "folder"
+    if by_folders:
+        _tell_notes(listed)
     if by_folders and len(listed) == 1:
         warn_of_one_folder(listed[0])
     titles = {name: title for f in listed for name, title in f.titles.items() if by_folders}
@@ -275,6 +281,13 @@ def _on_disk(listed: list[PathImages], labels: Any) -> ImageList:
             (split, path_text(name)) for f in listed for split, name in f.empty if by_folders
         ),
     )
+
+
+def _tell_notes(listed: Sequence[PathImages]) -> None:
+    """Tell what concerns the labels that the sources have of their own."""
+    for f in listed:
+        for note in f.class_notes:
+            _logger.warning("%s", note)
 
 
 def _divided(listed: list[PathImages], layout: str) -> list[PathImages]:

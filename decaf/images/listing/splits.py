@@ -71,7 +71,8 @@ def find_splits(splits: Any, names: Sequence[bytes], relative: Sequence[bytes]) 
     if not any(texts):
         raise InputError(f"{shown}: none of the {len(texts)} images is in a split")
     without = texts.count("")
-    if without:
+    # Of a table its reader has told.
+    if without and not isinstance(splits, (str, bytes, os.PathLike)):
         _logger.warning("%s: %d of %d images are in no split", shown, without, len(texts))
     return tuple(known[text] or "" for text in texts)
 

@@ -193,8 +193,8 @@ class Pack:
             Where something in it has changed.
         """
         with self.locked() as file, schema.PACK_FILE.reading(self.path):
-            for name, split in self.splits.items():
-                split.check_data(file[name]["data_sha256"][:], between)
+            for split in self.splits.values():
+                split.check_data(between)
             if table_digest(file) != self.content:
                 self.refuse("its tables are not those of its checksums: it has been changed")
 
@@ -340,6 +340,8 @@ class PackSplit:
             group = file[name]
             self.labels: np.ndarray = group["label"][:]
             self.offsets: np.ndarray | None = group["offset"][:] if "offset" in group else None
+            self._sums: np.ndarray = group["data_sha256"][:]
+        self._checked: set[int] = set()  # the blocks whose sums were compared
         classes = len(pack.wnids)
         if (wrong := (self.labels < 0) | (self.labels >= classes)).any():
             image = int(wrong.argmax())
@@ -425,11 +427,15 @@ class PackSplit:
         ------
         IndexError
         PackError
-            Where its JPEG has been damaged.
+            Where it is damaged: a block is compared with its SHA-256 when its first image is read.
         """
-        raw = self.raw
-        if raw is not None:
-            return np.array(raw[self._place(index)])
+        index = self._place(index)
+        start, stop = self._bytes_of(index)
+        for number in range(start // schema.BLOCK_BYTES, (stop - 1) // schema.BLOCK_BYTES + 1):
+            if number not in self._checked:
+                self._check_block(number)
+        if (raw := self.raw) is not None:
+            return np.array(raw[index])
         from decaf.images.decoding.decode import decode
 
         try:
@@ -446,27 +452,36 @@ class PackSplit:
             )
         return decoded.pixels
 
-    def check_data(self, expected: np.ndarray, between: Callable[[], object] | None = None) -> None:
-        """Compare the data with the SHA-256 of its blocks, (…, 32) uint8; see `Pack.verify`.
+    def check_data(self, between: Callable[[], object] | None = None) -> None:
+        """Compare the data with the SHA-256 of its blocks; see `Pack.verify`.
 
         Parameters
         ----------
-        expected : ndarray of uint8, shape (…, 32)
         between : callable, optional
-            Called after each block.
+            Called before each block.
         """
-        for number, digest in enumerate(expected):
+        for number in range(len(self._sums)):
             if between is not None:
                 between()
-            start = number * schema.BLOCK_BYTES
-            stop = min(start + schema.BLOCK_BYTES, self.data_bytes)
-            # No name for the block: an error would keep it, and with it the file open.
-            if hashlib.sha256(self.data[start:stop].data).digest() != digest.tobytes():
-                first, last = self._images_of(start, stop)
-                self._pack.refuse(
-                    f"{self.name}, images {first} to {last}: the data is damaged; "
-                    "make the pack again"
-                )
+            self._check_block(number)
+
+    def _check_block(self, number: int) -> None:
+        start = number * schema.BLOCK_BYTES
+        stop = min(start + schema.BLOCK_BYTES, self.data_bytes)
+        # No name for the block: an error would keep it, and with it the file open.
+        if hashlib.sha256(self.data[start:stop].data).digest() != self._sums[number].tobytes():
+            first, last = self._images_of(start, stop)
+            self._pack.refuse(
+                f"{self.name}, images {first} to {last}: the data is damaged; make the pack again"
+            )
+        self._checked.add(number)
+
+    def _bytes_of(self, place: int) -> tuple[int, int]:
+        """Return where the bytes of an image begin and end in `data`."""
+        if self.offsets is None:
+            each = self._pack.size**2 * 3
+            return place * each, (place + 1) * each
+        return int(self.offsets[place]), int(self.offsets[place + 1])
 
     def _images_of(self, start: int, stop: int) -> tuple[int, int]:
         if self.offsets is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from decaf.errors import ImageError, InputError, SettingError
 from decaf.images import ImageList, ListingSettings, collect
 from decaf.images.listing.draws import draw_share
+from decaf.images.listing.groups import is_table
 from decaf.images.listing.names import refuse_long, some_of
 from decaf.runtime.names import name_text, slashed
 from decaf.runtime.wording import counted
@@ -118,10 +120,10 @@ def read_parts(
     source, val, devkit
         As in `find_source`.
     listing : ListingSettings
-        The groups are of the training images.
+        Groups in a sequence are of the training images; others of those of `source` for validation
+        too, and those of a table of `val`, where it knows any.
     held_out : sequence of str
-        The splits of `source` to take beside train where there is no `val`: the first of them that
-        is there.
+        Splits of `source`, of which the first that is there is taken where there is no `val`.
 
     Returns
     -------
@@ -174,6 +176,8 @@ def _parts(
     splits = images.splits or ()
     if splits and "train" not in splits:
         raise InputError(f"{shown}: no folder 'train' in it, nor images of this split otherwise")
+    if isinstance(groups, (str, bytes, os.PathLike)):
+        images, groups = images.in_groups(groups), None
     train = _with_classes(images.part("train" if splits else None), shown)
     parts = {"train": train if groups is None else train.in_groups(groups)}
     for split in held_out:
@@ -206,7 +210,12 @@ def _read_val(val: Any, listing: ListingSettings) -> ImageList:
             f"kit, `devkit='{ilsvrc.DEVKIT_NAME}'`"
         )
     split = next((name for name in ("val", "test") if name in (images.splits or ())), None)
-    return _with_classes(images.part(split), shown)
+    part = _with_classes(images.part(split), shown)
+    # Paths below another source may be alike by chance; a table may know training images alone.
+    if isinstance(listing.groups, (str, bytes, os.PathLike)) and is_table(listing.groups):
+        with suppress(InputError):
+            part = part.in_groups(listing.groups)
+    return part
 
 
 def _with_classes(images: ImageList, shown: str) -> ImageList:

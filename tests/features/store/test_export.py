@@ -219,6 +219,26 @@ def test_killed_between_its_two_files_an_export_can_be_given_again(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.csv"])
+def test_killed_at_its_end_an_export_can_be_given_again(
+    feature_file: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    with open_features(feature_file) as file:
+        first = export_features(file, out, layer="fc6")
+        before = {path: (path.read_bytes(), path.stat().st_ino) for path in first.files}
+        assert export_features(file, out, layer="fc6") == first
+        assert before == {path: (path.read_bytes(), path.stat().st_ino) for path in first.files}
+        with pytest.raises(OutputError, match="is there already"):
+            export_features(file, out, layer="fc6", ok_only=True)
+        whole = out.read_bytes()
+        for other in (whole[:-1], whole + b"1", whole[:-1] + bytes([whole[-1] ^ 1])):
+            out.write_bytes(other)
+            with pytest.raises(OutputError, match=f"{name}: is there already"):
+                export_features(file, out, layer="fc6")
+            assert out.read_bytes() == other
+
+
 def test_an_unknown_layer_writes_nothing(feature_file: Path, tmp_path: Path) -> None:
     with open_features(feature_file) as file, pytest.raises(SettingError, match="no layer 'fc9'"):
         export_features(file, tmp_path / "x.npy", layer="fc9")
@@ -261,7 +281,7 @@ def test_damage_leaves_nothing_behind(feature_file: Path, tmp_path: Path) -> Non
     data[place] ^= 1
     feature_file.write_bytes(data)
     with open_features(feature_file) as file:
-        for ending in (".csv", ".mat"):
+        for ending in (".csv", ".npy", ".mat"):
             with pytest.raises(FeatureFileError, match="fc6, rows 3 to 3"):
                 export_features(file, tmp_path / f"x{ending}", layer="fc6")
     assert os.listdir(tmp_path) == ["f.h5"]

@@ -261,7 +261,7 @@ def test_the_user_says_what_the_folders_are(
 ) -> None:
     path = lay(tmp_path / "a", {f"{name}/x/1.jpg": b"" for name in ("train", "test", "boat")})
     assert splits_of(path) == ()
-    assert "taken for classes: 'train', 'test', by what" in caplog.text
+    assert "not taken for splits: 'train', 'test', by what" in caplog.text
     assert splits_of(path, "splits") == ("train", "test")
     assert collect(path, layout="classes").part(None).class_names == ("boat", "test", "train")
     with pytest.raises(

@@ -79,6 +79,23 @@ def test_columns_are_found_by_their_usual_names(
     assert not images.in_memory
 
 
+@pytest.mark.parametrize("columns", [("art", "animal"), ("art", "species"), ("animal",)])
+def test_a_label_column_that_is_a_guess_is_told(
+    columns: tuple[str, ...],
+    frame: Callable[[Columns], Any],
+    files: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = frame({"file": files, **{each: ["a", "b", "a", "b"] for each in columns}})
+    assert collect(made).labels.tolist() == [0, 1, 0, 1]
+    guess = "takes the last column, 'animal', for the label; `labels` names another, or 'none'"
+    assert (guess in caplog.text) == (columns == ("art", "animal"))
+    caplog.clear()
+    for labels in ("none", columns[-1], [0, 1, 0, 1], f"file,{columns[-1]}"):
+        collect(made, labels=labels)
+    assert "takes the last column" not in caplog.text
+
+
 def test_columns_are_named(frame: Callable[[Columns], Any], files: list[str]) -> None:
     many = frame(
         {

@@ -251,6 +251,9 @@ def test_a_label_column_that_is_a_guess_is_told(
     assert collect(table).labels.tolist() == [0, 1, 1]
     assert ("takes the last column, 'animal', for the label" in caplog.text) == told
     assert ("takes the last column" in caplog.text) == told
+    caplog.clear()
+    assert collect(table, labels="none").labels.tolist() == [-1, -1, -1]
+    assert "label" not in caplog.text
 
 
 def test_columns_are_named_by_the_user(tree: Path) -> None:

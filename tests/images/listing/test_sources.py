@@ -164,7 +164,25 @@ def test_a_pattern_warns_of_the_folders_that_cannot_be_read(
     (tree / "dig").mkdir()
     put(tree, "dig/2.jpg")
     assert b"dig/2.jpg" in below(collect(f"{tree}/{pattern}"), tree)
-    (told,) = {r.getMessage() for r in caplog.records if "dog" in r.getMessage()}
+    (told,) = (r.getMessage() for r in caplog.records if "dog" in r.getMessage())
+    assert told.endswith("dog' cannot be read (Permission denied): what is in it is left out")
+
+
+@pytest.mark.parametrize("pattern", ["*/2.jpg", "**/*/2.jpg", "**/2.jpg", "*/*.jpg"])
+def test_a_pattern_warns_of_the_folders_that_must_not_be_gone_into(
+    pattern: str, tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.stat
+
+    def stat(path: bytes, **how: bool) -> os.stat_result:
+        if isinstance(path, bytes) and path.endswith(b"/dog/."):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    put(tree, "dig/2.jpg")
+    assert b"dig/2.jpg" in below(collect(f"{tree}/{pattern}"), tree)
+    (told,) = (r.getMessage() for r in caplog.records if "dog" in r.getMessage())
     assert told.endswith("dog' cannot be read (Permission denied): what is in it is left out")
 
 

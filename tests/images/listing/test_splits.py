@@ -89,6 +89,11 @@ def test_what_names_no_split_is_told(
     with caplog.at_level(logging.WARNING):
         collect(photos, splits=["train", "test", *[""] * 10])
     assert "10 of 12 images are in no split" in caplog.text
+    caplog.clear()
+    path.write_text("file,part\nant0.png,train\nbee0.png,test\n")
+    collect(photos, splits=f"{path}:part")
+    (told,) = caplog.messages
+    assert "10 of 12 images have no split" in told
 
 
 def test_a_table_of_images_with_a_column_split(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -179,6 +180,12 @@ def test_damage_is_found(either: Path, tmp_path: Path, where: str) -> None:
     said = "damaged|train, images 0 to 9: the data is damaged; make the pack again"
     with pytest.raises(PackError, match=said), Pack.open(path) as pack:
         pack.verify()
+    if where == "train/data":  # who reads an image of it is told as well
+        with Pack.open(path) as pack:
+            for index in (0, 9):
+                with pytest.raises(PackError, match="images 0 to 9: the data is damaged"):
+                    pack.splits["train"].pixels(index)
+            assert pack.splits["val"].pixels(0).any()
 
 
 @settings(
@@ -352,6 +359,9 @@ def test_a_jpeg_that_is_not_one_is_told(shared_packs: dict[str, Path], tmp_path:
     path = Path(shutil.copy(shared_packs["jpeg"], tmp_path / "p"))
     with h5py.File(path, "r+") as file:
         file["val/data"][:8] = 0
+        file["val/data_sha256"][0] = np.frombuffer(
+            hashlib.sha256(file["val/data"][()]).digest(), np.uint8
+        )
     with Pack.open(path) as pack:
         with pytest.raises(PackError, match=r"p: val, image 0: not an image"):
             pack.splits["val"].pixels(0)
