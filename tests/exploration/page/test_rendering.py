@@ -49,11 +49,15 @@ def test_what_a_template_names_and_is_not_given_is_an_error(folder: Path) -> Non
     assert page_environment(folder).get_template("base.html").render().startswith("<!DOCTYPE html>")
 
 
-def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path) -> None:
+def test_a_page_replaces_a_page_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "p.html"
-    write_page(page, "<!DOCTYPE html>\n<p>one")
-    write_page(page, "<!DOCTYPE html>\n<p>two")
-    assert page.read_text(encoding="utf-8").endswith("two")
+    for name in ("one", "two"):
+        written = render_page("own.html", {"name": name}, folder)
+        write_page(page, written)
+    assert page.read_text(encoding="utf-8") == written
+    (tmp_path / "other.html").write_text("<!DOCTYPE html>\n<p>of another program")
+    with pytest.raises(OutputError, match="not a page of decaf's"):
+        write_page(tmp_path / "other.html", written)
     (tmp_path / "mine.html").write_text("# notes of mine")
     for name in ("mine.html", "."):
         with pytest.raises(OutputError):
