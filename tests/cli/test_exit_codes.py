@@ -95,7 +95,7 @@ CALLS: dict[str, tuple[str | None, str | None, str]] = {
     ),
     "duplicates": ("OUT/f.h5 -q", "GONE -q", "ABSENT"),
     "compare": ("OUT/f.h5 OUT/f.h5", None, "OUT/f.h5 ABSENT"),
-    "export": ("OUT/f.h5 -o OUT/x.npy", None, "OUT/f.h5 -o OUT/x.npy"),
+    "export": ("OUT/f.h5 -o OUT/x.npy", None, "OUT/g.h5 -o OUT/x.npy"),
     "explore": (
         "OUT/f.h5 -o OUT/p.html --method pca -q",
         "OUT/g.h5 -o OUT/q.html --method pca -q",
