@@ -84,16 +84,25 @@ def main() -> None:
                 "images_per_s": round(len(photographs) / seconds, 1),
                 "bytes_per_image": round(packs[encoding].stat().st_size / len(photographs)),
             }
-        report["feed"] = _measure_feeds(folder, packs, args)
-        report["step"] = {
-            arch: _measure_steps(arch, packs, device, args) for arch in ("alexnet", "alexnet-2012")
-        }
-    tell(report, "Speed of training", _table(report), args)
+        if args.only != "step":
+            report["feed"] = _measure_feeds(folder, packs, args)
+        if args.only != "feed":
+            report["step"] = {
+                arch: _measure_steps(arch, packs, device, args)
+                for arch in ("alexnet", "alexnet-2012")
+            }
+    tell(
+        report,
+        f"Speed of {'the feed' if args.only == 'feed' else 'training'}",
+        _table(report),
+        args,
+    )
 
 
 def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, "training", alike=("scratch",))
     parser.add_argument("photographs", type=Path, help="folder of JPEG files")
+    parser.add_argument("--only", choices=("feed", "step"), help="measure one of the two")
     parser.add_argument("--images", type=int, default=1000, help="how many (default: 1000)")
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: 5)")
     parser.add_argument("--steps", type=int, help="a round (default: 4 on a CPU, 100 on a GPU)")
@@ -108,6 +117,7 @@ def _command(args: argparse.Namespace) -> str:
     words = ["python benchmarks/speed/training.py PHOTOGRAPHS", f"--images {args.images}"]
     words += [f"--rounds {args.rounds}", f"--batch-size {args.batch_size}"]
     words += [f"--steps {args.steps}"] if args.steps else []
+    words += [f"--only {args.only}"] if args.only else []
     return " ".join(words)
 
 
@@ -274,18 +284,22 @@ def _table(report: dict[str, Any]) -> str:
     for name, run in report["packing"].items():
         size = f"{run['bytes_per_image'] / 1000:.1f}"
         lines.append(table_row(f"{name} pack", f"{run['images_per_s']:.1f}", size))
-    lines += ["", table_row("feed on the CPU", "images/s", "slowest", "fastest", "ratio")]
-    for name, run in sorted(report["feed"].items(), key=lambda item: item[0].split(", ")[::-1]):
+    if "feed" in report:
+        lines += ["", table_row("feed on the CPU", "images/s", "slowest", "fastest", "ratio")]
+    for name, run in sorted(
+        report.get("feed", {}).items(), key=lambda item: item[0].split(", ")[::-1]
+    ):
         cells = [f"{run[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
         lines.append(table_row(name, *cells, f"{run['ratio']:.2f}"))
-    for arch, runs in report["step"].items():
+    for arch, runs in report.get("step", {}).items():
         head = ("images/s", "slowest", "fastest", "of bare", "hours")
         lines += ["", table_row(f"{arch}, bf16", *head)]
         for name, run in runs.items():
             cells = [f"{run[key]:.1f}" for key in ("images_per_s", "slowest", "fastest")]
             cells += [f"{run['share_of_bare']:.3f}", f"{run['hours_of_90_epochs']:.1f}"]
             lines.append(table_row(name, *cells))
-    lines += ["", f"hours: of {EPOCHS} epochs of {IMAGENET:,} images at that speed"]
+    if "step" in report:
+        lines += ["", f"hours: of {EPOCHS} epochs of {IMAGENET:,} images at that speed"]
     return "\n".join(lines)
 
 
