@@ -309,7 +309,7 @@ def test_killed_as_it_ended_a_fit_to_features_that_stay_is_done(
         raise Killed
 
     out, kept, other = tmp_path / "a.head", tmp_path / "f.h5", tmp_path / "other"
-    decaf.extract(folder, "fc7", out=kept, weights=net, workers=0).close()  # type: ignore[union-attr]
+    decaf.extract(folder, "fc7", out=kept, weights=net, workers=0).close()
     asked: dict[str, Any] = {"layer": "fc7", "C": 1.0, "held_out": 0, "out": out}
     if source == "kept":
         asked |= {"weights": net, "keep_features": kept, **QUICK}

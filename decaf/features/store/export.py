@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -247,7 +247,7 @@ def _is_done(selections: Sequence[_Selection], path: Path, write: _Write) -> boo
         return False
     with open(path, "rb") as there:
         try:
-            write(selections, _Compared(there))  # type: ignore[arg-type]
+            write(selections, cast("IO[bytes]", _Compared(there)))
         except _Differs:
             return False
         return not there.read(1)
